@@ -1,6 +1,7 @@
 package otasvc_test
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -113,6 +114,61 @@ func (w *world) hasSaid(d sim.DeviceConfig) bool {
 	r := w.sink.device(d.IEEE)
 	return r.HardwareVersion != nil && *r.HardwareVersion == *d.HardwareVersion && r.CurrentVersion != nil && *r.CurrentVersion == d.FileVersion &&
 		r.ManufacturerCode != nil && *r.ManufacturerCode == d.ManufacturerCode && r.ImageType != nil && *r.ImageType == d.ImageType
+}
+
+// In a larger home those of which nothing is known are asked first.
+func TestUnknownOnesAreAskedFirst(t *testing.T) {
+	var devices []sim.DeviceConfig
+	for i := range 60 {
+		d := bulbConfig(bulb + message.IEEE(i))
+		if i%2 == 1 {
+			d = quietConfig(d.IEEE, uint16(i))
+		}
+		d.Addr = uint16(0x1000 + i)
+		devices = append(devices, d)
+	}
+	inHomes(t, devices, func(w *world, air *notices) {
+		w.within(90*time.Second, "the quiet ones are known", func() bool {
+			for i, d := range devices {
+				if i%2 == 1 && !w.hasSaid(d) {
+					return false
+				}
+			}
+			return true
+		})
+		gentle(w.t.(*testing.T), air.take())
+	})
+}
+
+// Devices that tell their version only when they look for an image are asked as gently once all have installed theirs.
+func TestQuietOnesAreAskedGentlyAfterDownloads(t *testing.T) {
+	var devices []sim.DeviceConfig
+	for i := range 30 {
+		d := quietConfig(bulb+message.IEEE(i), uint16(i))
+		d.Addr = uint16(0x1000 + i)
+		devices = append(devices, d)
+	}
+	inHomes(t, devices, func(w *world, air *notices) {
+		url, _ := w.image(0x117C, 0x2201, 2, 20_000)
+		for _, d := range devices {
+			w.within(3*time.Minute, "it is known", func() bool { return w.hasSaid(d) })
+			w.add(d.IEEE, url)
+		}
+		for _, d := range devices {
+			w.accepted(d.IEEE, "")
+		}
+		all := func(states ...upgrade.State) func() bool {
+			return func() bool {
+				return !slices.ContainsFunc(devices, func(d sim.DeviceConfig) bool {
+					return !slices.Contains(states, w.stateOf(d.IEEE))
+				})
+			}
+		}
+		w.within(2*time.Hour, "all have their image", all(upgrade.Applying, upgrade.Succeeded))
+		air.take()
+		w.within(5*time.Minute, "all run it", all(upgrade.Succeeded))
+		gentle(w.t.(*testing.T), air.take())
+	})
 }
 
 // A home is known 90 s after the start, each device asked once, and the dongle's raw mode is changed rarely. Then

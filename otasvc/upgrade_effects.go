@@ -54,6 +54,7 @@ func (us *upgrades) carryOutOnAir(d *device, u *upgrade.Upgrade, effect upgrade.
 	case upgrade.Notify:
 		us.notify(d, u, e.First)
 	case upgrade.MakeQuery:
+		us.inventory.Sent(now)
 		us.sendNotify(d, u, func(error) {})
 	case upgrade.ReadVersion:
 		us.readVersion(d, u, e.Awaited)

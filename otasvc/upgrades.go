@@ -30,6 +30,7 @@ type upgrades struct {
 	watch      *watch
 	rights     *blockRights
 	interviews *interviews
+	inventory  *registry.Inventory
 	searches   *registry.Searches
 	sender     *sending.Sender
 	keeper     *keeper
@@ -255,6 +256,7 @@ func (us *upgrades) facts(d *device) upgrade.Facts {
 
 		QueryOnly:   upgradedClient(d).ota.Mute,
 		QueriesShow: us.watch.shows(),
+		QueryAt:     us.inventory.Room(us.now()),
 	}
 }
 

@@ -84,6 +84,7 @@ func (s *Service) makeUpgrades(o *Options, out *outlet) {
 			servesUnasked: o.Policy.ServeUnsolicited,
 		},
 		interviews: s.asking.interviews,
+		inventory:  &s.asking.inventory.list,
 		searches:   s.asking.searches,
 		fetches:    map[*device]*fetching.Waiting{},
 		sender:     s.sender,

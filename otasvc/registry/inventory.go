@@ -58,7 +58,10 @@ type Acquaintance struct {
 	Stale bool
 	// Occupied devices ask for blocks, or install: most would begin again from the start.
 	Occupied bool
-	Awaited  bool // somebody waits for its answer
+	// Unknown says that it has told no manufacturer code, image type or version in any other way: nothing can
+	// be known of its images before it answers.
+	Unknown bool
+	Awaited bool // somebody waits for its answer
 }
 
 // Acquaintance is what the inventory has to know of the device. interviewed says that an interview of it has
@@ -82,6 +85,7 @@ func (f *Facts) Acquaintance(interviewed, occupied, awaited bool) Acquaintance {
 		SaidAt:    f.QueriedAt,
 		Stale:     interviewed && !f.VersionFresh,
 		Occupied:  occupied,
+		Unknown:   f.ManufacturerCode == nil || f.ImageType == nil || f.CurrentVersion == nil,
 		Awaited:   awaited,
 	}
 }
@@ -122,10 +126,11 @@ func (v *Inventory) get(euid message.IEEE) inquiry {
 }
 
 // Next picks the device that is to be notified now, 0 where there is none: those first for whose answer
-// somebody waits, then those that sleep and listen now, then those that were never asked. at is when to look
-// again, if nothing happens before; zero where time alone changes nothing. Next changes nothing.
+// somebody waits, then those that sleep and listen now, then those that were never asked, and of these those
+// of which nothing is known before. at is when to look again, if nothing happens before; zero where time
+// alone changes nothing. Next changes nothing.
 func (v *Inventory) Next(devices []Acquaintance, now time.Time) (pick message.IEEE, at time.Time) {
-	room := v.roomAt(now)
+	room := v.Room(now)
 	var picked *Acquaintance
 	for i := range devices {
 		d := &devices[i]
@@ -158,6 +163,7 @@ func (v *Inventory) before(d, other *Acquaintance, now time.Time) bool {
 		cmp.Compare(mine.attempts, others.attempts),
 		first(d.SaidAt.IsZero(), other.SaidAt.IsZero()),
 		first(d.Client == ClientKnown, other.Client == ClientKnown),
+		first(d.Unknown, other.Unknown),
 		mine.next.Compare(others.next),
 		cmp.Compare(d.EUID, other.EUID),
 	) < 0
@@ -215,8 +221,8 @@ func spread(d time.Duration, euid message.IEEE) time.Duration {
 	return time.Duration(float64(d) * (0.8 + 0.4*part))
 }
 
-// roomAt is when the next notification may be sent.
-func (v *Inventory) roomAt(now time.Time) time.Time {
+// Room is when the next notification may be sent.
+func (v *Inventory) Room(now time.Time) time.Time {
 	n := len(v.sent)
 	if n == 0 {
 		return now
@@ -234,6 +240,11 @@ func (v *Inventory) Asked(euid message.IEEE, now time.Time) {
 	q.attempts++
 	q.askedAt = now
 	q.next = now.Add(spread(pause(q.attempts), euid))
+	v.Sent(now)
+}
+
+// Sent notes that a notification was sent, to whomever: with many at once their answers would be lost.
+func (v *Inventory) Sent(now time.Time) {
 	old := func(at time.Time) bool { return now.Sub(at) > time.Minute }
 	v.sent = append(slices.DeleteFunc(v.sent, old), now)
 }

@@ -135,6 +135,21 @@ func TestInventoryAsksSeldom(t *testing.T) {
 }
 
 // Who is asked, and who comes first.
+// Notifications that are sent for other reasons count as well.
+func TestInventoryCountsOthers(t *testing.T) {
+	r := newRollCall(t)
+	for range 20 {
+		if at := r.Room(r.now); at.After(r.now) {
+			r.now = at
+		}
+		r.Sent(r.now)
+	}
+	r.device(bulb)
+	if asked, when := r.asks(2 * time.Minute); len(asked) == 0 || when[0] < time.Minute {
+		t.Errorf("asks %v after %v", asked, when)
+	}
+}
+
 func TestInventoryChooses(t *testing.T) {
 	const other = bulb + 1
 	tests := map[string]struct {
@@ -178,6 +193,10 @@ func TestInventoryChooses(t *testing.T) {
 		"one that was never asked comes first": {
 			first:  func(r *rollCall, d *registry.Acquaintance) { r.Asked(d.EUID, r.now.Add(-time.Hour)) },
 			second: func(*rollCall, *registry.Acquaintance) {}, want: other,
+		},
+		"one of which nothing is known comes first": {
+			first:  func(*rollCall, *registry.Acquaintance) {},
+			second: func(_ *rollCall, d *registry.Acquaintance) { d.Unknown = true }, want: other,
 		},
 		"one with a known OTA client comes first": {
 			first:  func(_ *rollCall, d *registry.Acquaintance) { d.Client = registry.ClientUnfound },

@@ -29,6 +29,8 @@ type Facts struct {
 	// QueryOnly says that the device tells its version only when it looks for an image, and QueriesShow that
 	// this would be seen now.
 	QueryOnly, QueriesShow bool
+	// QueryAt is when it may be made to look for one next; a time that has passed stands for now.
+	QueryAt time.Time
 }
 
 // What comes from the clock, the dongle and the service.

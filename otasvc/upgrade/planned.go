@@ -110,16 +110,21 @@ func (CalledBack) apply(t *transition) {
 	if !t.u.stage.IsPutOff() {
 		return
 	}
+	var notifyAt time.Time
 	if t.u.putOffTold {
 		// It asks when its wait is over, not before: until then it is not silent.
 		t.u.lastActivity = later(t.now, t.u.deadlines.at(purposePutOffEnds))
 	} else {
+		notifyAt = later(t.u.lastActivity, t.u.restoredAt).Add(t.p.goneSilent())
 		// It was silent already. What others took does not count, what it had itself does: else devices that
 		// are gone would hand the slot to each other for ever.
 		t.u.lastActivity = t.u.lastActivity.Add(t.now.Sub(later(t.u.yieldedAt, t.u.restoredAt)))
 	}
 	t.u.putOffTold = false
 	t.move(triggerCalledBack)
+	if t.u.stage == StageDownloading && !notifyAt.IsZero() {
+		t.u.deadlines.set(purposeNotifySilent, later(t.now, notifyAt))
+	}
 	t.do(Judge{})
 	if t.u.stage == StageDownloading {
 		t.tell(DownloadResumed)

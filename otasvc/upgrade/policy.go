@@ -132,6 +132,10 @@ func (p *Policy) stallTimeout() time.Duration {
 	return p.StallTimeout
 }
 
+// goneSilent is after how long a silence a device does not ask for blocks by itself any more, but has to be
+// offered the image again.
+func (p *Policy) goneSilent() time.Duration { return p.suspectTimeout() + suspectNotify + p.Silence }
+
 // suspectTimeout is how long a device may be silent before the header is doubted.
 func (p *Policy) suspectTimeout() time.Duration {
 	timeout := suspectAfter + 2*p.BlockInterval

@@ -274,6 +274,42 @@ func TestPauseAndPutOffAreTwoThings(t *testing.T) {
 	}
 }
 
+// A device that gave the slot up because it was silent, and has been so ever since, is notified as soon as its image has
+// the slot again: it begins no more by itself. One that may yet ask is given the time to.
+func TestSilentDeviceIsNotifiedWhenCalledBack(t *testing.T) {
+	for name, tt := range map[string]struct {
+		away     time.Duration // between its last request and the slot
+		silence  time.Duration // that such devices keep
+		notified time.Duration // after the slot is its own again
+	}{
+		"silent for minutes":            {away: 5 * time.Minute},
+		"silent for long as such are":   {away: 5 * time.Minute, silence: 10 * time.Minute, notified: 6 * time.Minute},
+		"it may be about to ask":        {away: 40 * time.Second, notified: 20 * time.Second},
+		"silent for as long as it must": {away: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := policy()
+			p.Silence = tt.silence
+			p.StallTimeout += tt.silence
+			l := under(p, upgrade.StageDownloading)
+			asked := l.now
+			l.now = asked.Add(30 * time.Second)
+			l.step(upgrade.PutOff{Until: l.now})
+			l.now = asked.Add(tt.away)
+			l.step(upgrade.CalledBack{})
+			begun := l.now
+			for effects := l.tick(); count[upgrade.Notify](effects) == 0; effects = l.tick() {
+				if l.now = l.now.Add(time.Second); l.now.Sub(begun) > time.Hour {
+					t.Fatal("it is not notified")
+				}
+			}
+			if after := l.now.Sub(begun); after != tt.notified {
+				t.Errorf("it is notified after %v, want %v", after, tt.notified)
+			}
+		})
+	}
+}
+
 func TestPauseEndsByItself(t *testing.T) {
 	for _, e := range []upgrade.Pause{{}, {For: time.Hour}} {
 		l := in(upgrade.StageDownloading)

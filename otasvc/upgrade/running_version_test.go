@@ -154,6 +154,25 @@ func TestSameVersionAgain(t *testing.T) {
 	}
 }
 
+// A device that tells its version only when it looks for an image is made to look for one when there is room for that.
+func TestVersionIsAskedForInTurn(t *testing.T) {
+	l := in(upgrade.StageApplying)
+	room := l.now.Add(7 * time.Minute)
+	l.f = upgrade.Facts{Connected: true, Addressed: true, QueryOnly: true, QueriesShow: true, QueryAt: room}
+	for made := false; !made; {
+		if l.now = l.now.Add(time.Second); l.now.Sub(room) > time.Second {
+			t.Fatal("there is room, and it is not made to look for an image")
+		}
+		made = count[upgrade.MakeQuery](l.tick()) > 0
+		if made && l.now.Before(room) {
+			t.Errorf("it is made to look for an image %v before there is room", room.Sub(l.now))
+		}
+	}
+	if next := l.Next(l.f); !next.After(l.now) {
+		t.Errorf("to be looked at again at %v, and it is %v", next, l.now)
+	}
+}
+
 // A device that tells its version only when it looks for an image is not given up while nobody would see that, for a
 // day at most. Once it would be seen, it has the time to do so.
 func TestVersionThatNobodySees(t *testing.T) {

@@ -148,9 +148,14 @@ func (t *transition) notBack() {
 
 // readVersion asks a device that installs what it runs. A further reading is due when this one is over.
 func (t *transition) readVersion(f Facts) {
+	makes := f.QueryOnly && f.QueriesShow
+	if makes && f.QueryAt.After(t.now) {
+		t.u.deadlines.set(purposeReadVersion, f.QueryAt)
+		return
+	}
 	t.u.deadlines.clear(purposeReadVersion)
 	t.u.reading = true
-	if f.QueryOnly && f.QueriesShow {
+	if makes {
 		t.do(MakeQuery{})
 	}
 	t.do(ReadVersion{Awaited: true})
