@@ -439,3 +439,49 @@ func (o *orders) beginFollowing(g *group, m *member, c client, now time.Time) {
 		m.end(upgrade.Failed, upgrade.ReasonImageInfoNotFound)
 	}
 }
+
+// autoInterval is how often the policy looks for devices to upgrade.
+const autoInterval = time.Minute
+
+// autoSoon is when it looks again where it may not begin yet.
+const autoSoon = 10 * time.Second
+
+// byPolicy begins what the policy "auto" wants: every device for which an update is available, in the window.
+// A device that failed for a reason of its own is tried again after a day, or when it is back; an image that
+// it refused, or whose upgrade was cancelled, is left to people.
+func (o *orders) byPolicy(now time.Time) {
+	if !o.policy.Auto || now.Before(o.autoAt) {
+		return
+	}
+	o.autoAt = now.Add(autoInterval)
+	if !admission.PolicyActs(o.dongleNow(), o.policy.Window, now) {
+		o.autoAt = now.Add(autoSoon)
+		return
+	}
+	wanted := func(c client, offered *Offer) bool { return o.wantedByPolicy(c, offered, nil, now) }
+	due := false
+	for c := range clientsOf(o.home.sorted()...) {
+		due = due || wanted(c, o.offers.best(c))
+	}
+	if due {
+		o.upgrades.finishGroup(o.queueGroup(UpgradeRequest{}, wanted, now))
+	}
+}
+
+// wantedByPolicy reports whether a device is to be upgraded, as one of its OTA clients, without anybody
+// having asked for it. fetching is as in deviceNow.
+func (o *orders) wantedByPolicy(
+	c client, offered *Offer, fetching *upgrade.Upgrade, now time.Time,
+) bool {
+	var before admission.Before
+	if offered != nil {
+		before.Unfetched = o.offers.isUnavailable(offered, now)
+		before.Tried, before.Reason, before.EndedAt = c.tried(offered.image())
+	}
+	if before.Tried {
+		before.Returned = c.device.returnedAt
+		before.DongleRefuses = o.dongle.acceptance.Holds()
+		before.Proven = o.home.running()[firmwareIn(offered.image())]
+	}
+	return admission.ByPolicy(o.deviceNow(c, fetching), admissionOfferOf(c, offered), before, now)
+}

@@ -304,7 +304,8 @@ func (s *Server) after(d time.Duration, f func()) {
 	time.AfterFunc(d, func() { s.owner.Post(f) })
 }
 
-// note keeps the progress of a transfer, and wakes the owner where it should look at it.
+// note keeps the progress of a transfer, and wakes the owner where it should look at it. A request that is
+// answered later was noted when it came.
 func (s *Server) note(tr *Transfer, req *message.ImageBlockRequest, n uint32, now time.Time, by asker) {
 	if by == byTimer {
 		return

@@ -69,7 +69,7 @@ type forecast struct {
 	places []Place
 	line   []*turn                    // who waits, in the order of their ranks
 	ends   map[message.IEEE]time.Time // when downloads are complete, as far as that is known
-	kept   map[Key]bool               // the images that a device will have and not install at once
+	kept   map[Key]bool               // the images that a device has or will have, and not install at once
 	free   capacity
 }
 
@@ -124,6 +124,9 @@ func (f *forecast) running() {
 			f.free.slot = later(f.free.slot, place.End)
 		}
 		f.places = append(f.places, place)
+	}
+	for _, c := range f.plan.users {
+		f.kept[c.Key] = f.kept[c.Key] || c.InstallLater
 	}
 	f.free.open = f.plan.usersKey()
 	if f.plan.Slot.Switching() {
@@ -209,19 +212,9 @@ func (f *forecast) inTurn(c *Candidate) *turn {
 		return &turn{of: c, waitsFor: WaitsForQuicker, from: c.PutOffUntil}
 	case c.isPutOff():
 		return &turn{of: c, waitsFor: WaitsForQuicker, from: f.plan.now}
-	case f.isKept(c.Key):
-		return &turn{of: c, waitsFor: WaitsForHolder}
 	default:
 		return &turn{of: c, from: f.plan.now}
 	}
-}
-
-// isKept reports whether a device downloads an image that it is not to install at once: nobody joins it, and
-// nobody can tell when it may be installed.
-func (f *forecast) isKept(key Key) bool {
-	return slices.ContainsFunc(f.plan.users, func(c *Candidate) bool {
-		return c.Key == key && c.InstallLater
-	})
 }
 
 // elsewhere is the turn of one that waits for something else than the slot.

@@ -115,6 +115,7 @@ func (CalledBack) apply(t *transition) {
 		// It asks when its wait is over, not before: until then it is not silent.
 		t.u.lastActivity = later(t.now, t.u.deadlines.at(purposePutOffEnds))
 	} else {
+		// One that has been silent for so long does not ask by itself any more.
 		notifyAt = later(t.u.lastActivity, t.u.restoredAt).Add(t.p.goneSilent())
 		// It was silent already. What others took does not count, what it had itself does: else devices that
 		// are gone would hand the slot to each other for ever.
